@@ -125,7 +125,12 @@ export class JobRun {
       const unknown = unknownIn(job.request);
       if (unknown !== undefined) throw ofNewerBerth(job.id, unknown);
       const continued = await this.#resolve();
-      if ('answer' in continued) return published(continued.answer);
+      if ('answer' in continued) {
+        const end = published(continued.answer);
+        // Its commits are published by the next run.
+        if ('error' in end) this.#ending.signal.throwIfAborted();
+        return end;
+      }
       this.#ending.signal.throwIfAborted();
       const answer = await this.#options.prompts.run(
         await this.#promptOf(continued),
@@ -148,7 +153,8 @@ export class JobRun {
     const begins =
       sessionId === null || (promptId === null && isSame(sessionId, request.sessionId));
     if (begins) return { prompt: await promptResolver.resolve(request), lost: false };
-    return continuation.resolve(request, { sessionId, promptId, cut: wasLost(job) });
+    const earlier = { sessionId, promptId, cut: wasLost(job) };
+    return continuation.resolve(request, earlier, this.#ending.signal);
   }
 
   async #promptOf({ prompt, lost }: { prompt: Prompt; lost: boolean }): Promise<Prompt> {

@@ -124,11 +124,11 @@ export async function finishEarlier(
   profile: Profile | undefined,
   publish: PublishRequest | undefined,
   answer: Answer,
+  signal: AbortSignal,
 ): Promise<Answer> {
   const { workspace: state } = record;
   const directory = options.workspaces.pathOf(record.working_directory);
   if (!state || directory === undefined) return answer;
-  const signal = new AbortController().signal;
   const refusal = publish && refusalOf(options, record, profile, publish);
   const letGo = publish && !refusal ? options.pool.hold(record.id) : undefined;
   try {

@@ -31,7 +31,12 @@ export interface ContinuationOptions {
     turn: Pick<Answer, 'usage'> & { costUsd: number },
   ) => void;
   /** Publishes what the turn of an earlier process has done, if its caller wants that. */
-  finish?: (record: SessionRecord, request: PromptRequest, answer: Answer) => Promise<Answer>;
+  finish?: (
+    record: SessionRecord,
+    request: PromptRequest,
+    answer: Answer,
+    signal: AbortSignal,
+  ) => Promise<Answer>;
   /** Whether the session has lost the checkout from which its commits were to be published. */
   isCheckoutLost?: (record: SessionRecord) => Promise<boolean>;
 }
@@ -67,10 +72,15 @@ export class Continuation {
 
   /**
    * @param request of the prompt, as it was before it was sent
+   * @param signal ends the publishing of an earlier turn, which the answer then reports as failed
    * @throws BerthError as `PromptResolver.resolve`; `worker_recycled` if the turn was cut or overtaken, and its caller
    *   opted out; `volume_unwritable` if the transcript cannot be read
    */
-  async resolve(request: PromptRequest, sent: EarlierSend): Promise<Continued> {
+  async resolve(
+    request: PromptRequest,
+    sent: EarlierSend,
+    signal: AbortSignal,
+  ): Promise<Continued> {
     const { promptResolver, store, transcripts } = this.#options;
     const { sessionId, promptId, cut } = sent;
     const record = await store.read(sessionId);
@@ -93,7 +103,8 @@ export class Continuation {
     const isLost = turn.kind === 'ended' && (await this.#hasLostCommits(record, request));
     if (turn.kind === 'ended' && !isLost) {
       const answer = this.#answer(turn, record, promptId);
-      return { answer: (await this.#options.finish?.(record, request, answer)) ?? answer };
+      const finished = await this.#options.finish?.(record, request, answer, signal);
+      return { answer: finished ?? answer };
     }
     if (turn.kind !== 'unknown' && cut && request.onRecycle === 'fail') {
       throw optedOut('berth was restarted', { details: { session_id: record.id } });

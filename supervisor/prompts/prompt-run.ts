@@ -167,7 +167,7 @@ export class PromptRun {
       this.#take(found.worker);
       const toSend = text ?? (await this.#ownText());
       const note = await this.#fill(found.worker);
-      // A turn that goes on has the note already.
+      // A turn that continues has the note already.
       const turn = await this.#turn(found, toSend, continues ? undefined : note);
       const about = { live: this.#live, turn, cost: this.#cost, keeper: this.#keeper };
       const answer = await concludeTurn(this.#options, { ...found, ...about });

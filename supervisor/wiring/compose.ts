@@ -405,10 +405,10 @@ export function createParts(options: PartsOptions): Parts {
   });
   const spent = (token: string, profile: string, turn: Spent): void =>
     spentBy(token, profile, turn);
-  const finish: ContinuationOptions['finish'] = async (record, { publish }, answer) => {
+  const finish: ContinuationOptions['finish'] = async (record, { publish }, answer, signal) => {
     const profile = profiles.get(record.profile);
     const parts = { checkouts, workspaces, store, live, pool };
-    return finishEarlier(parts, record, profile, publish, answer);
+    return finishEarlier(parts, record, profile, publish, answer, signal);
   };
   const onDisk = { isCheckoutLost: isCheckoutLost.bind(undefined, workspaces) };
   const retention = new Retention({

@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap';
 import { BerthError } from '../../../shared/errors.ts';
-import { abortable } from '../../../shared/waiting.ts';
+import { abortable, aborted } from '../../../shared/waiting.ts';
 import type { Approval } from '../../../supervisor/approvals/approval.ts';
 import type { ApprovalKeeper } from '../../../supervisor/approvals/prompt-approvals.ts';
 import { become, type Job, type JobState } from '../../../supervisor/jobs/job.ts';
@@ -42,7 +42,11 @@ async function startRunner(t: Test, options: Partial<RunnerOptions> & { script?:
   const prompts: Prompt[] = [];
   const continued: unknown[] = [];
   const { script = async () => answer('done'), ...rest } = options;
-  const state = { script, continued: { answer: answer('from before') } as Continued };
+  const fromBefore: Continued = { answer: answer('from before') };
+  const state: {
+    script: Script;
+    continued: Continued | ((signal: AbortSignal) => Promise<Continued>);
+  } = { script, continued: fromBefore };
   const resolve = async ({ text }: { text: string }) =>
     ({ text, profile: { name: 'default', limits: {} } }) as Prompt;
   const runner = new JobRunner({
@@ -51,9 +55,9 @@ async function startRunner(t: Test, options: Partial<RunnerOptions> & { script?:
     workers: 1,
     promptResolver: { resolve },
     continuation: {
-      resolve: async (_request, before) => {
+      resolve: async (_request, before, signal) => {
         continued.push(before);
-        return state.continued;
+        return typeof state.continued === 'function' ? state.continued(signal) : state.continued;
       },
     },
     prompts: {
@@ -364,6 +368,25 @@ t.test('a drain queues the job again with its session and without an attempt', a
   const queued = await has(job.id, 'queued');
   t.match(queued, sent);
   t.strictSame(queued.attempts, []);
+});
+
+t.test('a cancel ends the publishing of an earlier turn', async (t) => {
+  const { store, runner, jobs, state, has } = await startRunner(t);
+  const { job } = await store.add(runningJob({ ...sent, owner: 'the process before' }));
+  const publishing = Promise.withResolvers<void>();
+  const ended = Promise.withResolvers<void>();
+  const problem = { code: 'publish_failed', detail: 'cannot publish: it was cut short' };
+  state.continued = async (signal) => {
+    publishing.resolve();
+    await aborted(signal);
+    ended.resolve();
+    return { answer: { ...answer('ended'), workspace: { problem } } as never };
+  };
+  runner.start();
+  await publishing.promise;
+  await jobs.cancel(job.id, 'tests');
+  await ended.promise;
+  await has(job.id, 'cancelled');
 });
 
 t.test('a finished turn is kept until the store has it', async (t) => {

@@ -6,6 +6,7 @@ import type { SessionRecord } from '../../../supervisor/sessions/session-record.
 import { testDirectory } from '../../support/directory.ts';
 import { sessionRecord } from '../../support/session-record.ts';
 
+const never = new AbortController().signal;
 const sent = { sessionId: 'session-1', promptId: 'prompt-1', cut: true };
 const request = { token: 'tests', fork: false, fields: {} } as PromptRequest;
 
@@ -39,7 +40,7 @@ t.test(
     ];
     for (const locate of unread) {
       const { continuation, discarded } = makeContinuation(locate);
-      await t.rejects(continuation.resolve(request, sent), {
+      await t.rejects(continuation.resolve(request, sent, never), {
         code: 'volume_unwritable',
         message: /the transcript of its session cannot be read.*check the volume/,
       });
@@ -52,7 +53,7 @@ t.test(
   'a session of a job without a transcript is discarded, and the prompt is sent',
   async (t) => {
     const { continuation, discarded } = makeContinuation(async () => undefined);
-    t.match(await continuation.resolve(request, sent), { lost: false });
+    t.match(await continuation.resolve(request, sent, never), { lost: false });
     t.strictSame(discarded, ['session-1']);
   },
 );
@@ -75,7 +76,7 @@ t.test('a turn that another prompt has overtaken is not sent again as a whole', 
   const attachments = [{ name: 'a.txt' }] as unknown as PromptRequest['attachments'];
   for (const cut of [true, false]) {
     const deploy = { ...request, text: 'deploy', attachments };
-    const continued = await continuation.resolve(deploy, { ...sent, cut });
+    const continued = await continuation.resolve(deploy, { ...sent, cut }, never);
     if (!('prompt' in continued)) return t.fail('the turn has no answer');
     const { text, continues, attachments: files } = continued.prompt;
     t.match(text, /do not repeat what is already done:\n\ndeploy$/);
@@ -87,7 +88,7 @@ t.test('an overtaken turn whose caller opted out ends with worker_recycled', asy
   const { continuation } = makeContinuation(async () => overtakenTranscript(t));
   for (const cut of [true, false]) {
     const optedOut = { ...request, onRecycle: 'fail' } as const;
-    await t.rejects(continuation.resolve(optedOut, { ...sent, cut }), {
+    await t.rejects(continuation.resolve(optedOut, { ...sent, cut }, never), {
       code: 'worker_recycled',
       details: { session_id: 'session-1' },
     });
@@ -97,7 +98,7 @@ t.test('an overtaken turn whose caller opted out ends with worker_recycled', asy
 t.test('a new session that other prompts have used is not discarded', async (t) => {
   const { continuation, discarded } = makeContinuation(async () => overtakenTranscript(t), 1);
   const unwritten = { ...sent, promptId: 'prompt-3' };
-  const continued = await continuation.resolve({ ...request, text: 'deploy' }, unwritten);
+  const continued = await continuation.resolve({ ...request, text: 'deploy' }, unwritten, never);
   t.match(continued, { prompt: { text: /what is already done:\n\ndeploy$/ } });
   t.strictSame(discarded, []);
 });
@@ -123,6 +124,6 @@ t.test('a turn is counted in the record that another prompt has changed meanwhil
     rates: { priced: (_, turn) => ({ ...turn, costUsd: 0.5 }) },
     spent: () => {},
   });
-  t.match(await continuation.resolve(request, sent), { answer: { result: 'whole' } });
+  t.match(await continuation.resolve(request, sent, never), { answer: { result: 'whole' } });
   t.match(noted, [{ turns: 3, cost_usd: 3.5, last_used_at: current.last_used_at }]);
 });

@@ -81,11 +81,12 @@ t.test('an earlier turn is published only by the rules, and while no prompt work
     store: { peek: () => undefined },
   } as unknown as EarlierOptions;
   const answer = { session_id: 's', result: '', warnings: [] as string[] } as Answer;
+  const { signal } = new AbortController();
   const finish = async (repo: string) => {
     const rules = { publish: true, instructions: false, default: undefined, author: undefined };
     const workspaces = { ...rules, repos: [repo] };
     const profile = { ...builtInProfile(0), workspaces };
-    await finishEarlier(options, record, profile, {}, answer);
+    await finishEarlier(options, record, profile, {}, answer, signal);
     return steps.splice(0);
   };
   t.strictSame(await finish('me/*'), ['hold', 'published', 'let go']);
@@ -95,7 +96,7 @@ t.test('an earlier turn is published only by the rules, and while no prompt work
   const works = live.accept({ record, fork: false } as Prompt);
   t.strictSame(await finish('me/*'), ['publish_failed']);
   live.end(works);
-  await finishEarlier(options, record, undefined, {}, answer);
+  await finishEarlier(options, record, undefined, {}, answer, signal);
   t.strictSame(steps, ['workspace_refused']);
 });
 
