@@ -393,6 +393,11 @@ export const eventsOfSupervisor = {
     'reason',
   ),
   job_store_unsafe: event('warn', 'Redis may lose jobs with its settings', 'problems'),
+  job_store_unsubscribed: event(
+    'warn',
+    'Redis refuses the subscription to changes: what other replicas do is found later',
+    'reason',
+  ),
   cli_tested: event(
     'info warn',
     "the result of the CLI's self-test, or why it did not run; with `retry_ms`, why it is retried",

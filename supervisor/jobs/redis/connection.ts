@@ -58,6 +58,8 @@ export class RedisConnection {
   #scarcity: string | null = null;
   /** Whether this connection of the subscriber hears the channel. */
   #isSubscribed = false;
+  /** Why the server refused the subscription, as it was logged last. */
+  #refusedSubscription: string | undefined;
   /** The problems that were logged last. */
   #warned = '';
   #checked: Promise<void> | undefined;
@@ -181,12 +183,18 @@ export class RedisConnection {
 
   /** Never rejects. What was published before the subscription was missed. */
   async #subscribe(): Promise<void> {
-    const { channel, onMessage } = this.#options;
-    this.#isSubscribed = await this.#subscriber.subscribe(channel).then(
-      () => true,
-      () => false,
-    );
-    if (this.#isSubscribed && !this.#closed) onMessage(undefined);
+    const { channel, onMessage, log } = this.#options;
+    const refused = await this.#subscriber.subscribe(channel).then(() => undefined, messageOf);
+    if (this.#closed) return;
+    this.#isSubscribed = refused === undefined;
+    if (this.#isSubscribed) onMessage(undefined);
+    // The failure of a connection that closed meanwhile is reported by the client.
+    const isRefusal = refused !== undefined && this.#subscriber.status === 'ready';
+    if (isRefusal && refused !== this.#refusedSubscription) {
+      const text = `Redis refuses the subscription to ${channel}: changes by other replicas are found later; allow the user of BERTH_REDIS_URL that channel and SUBSCRIBE`;
+      log.warn('job_store_unsubscribed', text, { reason: refused });
+    }
+    this.#refusedSubscription = refused;
   }
 
   async #check(): Promise<void> {

@@ -17,7 +17,8 @@ const skip = cannotRunRedis();
 
 async function openStore(
   t: Test,
-  options: Pick<RedisJobStoreOptions, 'url' | 'checks' | 'deadline'>,
+  options: Pick<RedisJobStoreOptions, 'url' | 'checks' | 'deadline'> &
+    Partial<RedisJobStoreOptions>,
 ): Promise<RedisJobStore> {
   const store = new RedisJobStore({ log: captureLog().log, replica: 'a', ...options });
   await store.open();
@@ -52,9 +53,12 @@ t.test('a subscription that the server has refused is tried again', { skip }, as
   t.teardown(() => redis.disconnect());
   await redis.acl('SETUSER', 'default', '-subscribe');
   const checks = { betweenChecks: 20 };
-  const store = await openStore(t, { url: server.url, checks, deadline: patience });
+  const captured = captureLog();
+  const { log } = captured;
+  const store = await openStore(t, { url: server.url, checks, deadline: patience, log });
   const refusals = async () => ((await redis.acl('LOG')) as unknown[]).length;
   await until('the subscription was refused', async () => (await refusals()) > 0);
+  t.match(await captured.logged('job_store_unsubscribed'), { level: 'warn', reason: /NOPERM/ });
   const { job } = await store.add(jobOf());
   const heard = new Set<string | undefined>();
   store.onChange((id) => heard.add(id));
@@ -63,6 +67,7 @@ t.test('a subscription that the server has refused is tried again', { skip }, as
     await store.update(job.id, (found) => ({ ...found, notes: ['changed'] }));
     return heard.has(job.id);
   });
+  t.equal(captured.count('job_store_unsubscribed'), 1);
 });
 
 t.test('connections whose packets vanish are made again', { skip }, async (t) => {
