@@ -1,4 +1,5 @@
 import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import chokidar from 'chokidar';
 import t from 'tap';
 import { pause } from '../../../shared/waiting.ts';
 import { LoginFileChanged } from '../../../supervisor/credentials/login-file.ts';
@@ -182,7 +183,15 @@ t.test('the file is watched no more after the stop', async (t) => {
 });
 
 t.test('a put-back that falls into the stop ends, and nothing is judged after it', async (t) => {
-  const { watch, file, replace, events } = await watchLogin(t, one);
+  const { promise: closed, resolve: close } = Promise.withResolvers<void>();
+  const { watch, file, replace, events } = await watchLogin(t, one, {
+    watcher: (...all) => {
+      const watcher = chokidar.watch(...all);
+      const end = watcher.close.bind(watcher);
+      watcher.close = () => end().then(close);
+      return watcher;
+    },
+  });
   const { history } = watch;
   const record = history.record.bind(history);
   const { promise: stopped, resolve } = Promise.withResolvers<void>();
@@ -190,13 +199,14 @@ t.test('a put-back that falls into the stop ends, and nothing is judged after it
     history.record = record;
     await record(fate, id);
     void watch.stop().then(resolve);
-    // By then the stop waits for this put-back, under which the file changes.
-    await pause(50);
+    // From then on the stop waits for this put-back, under which the file changes.
+    await closed;
     replace('[');
   };
   replace('{');
   await stopped;
-  // Longer than a write settles, and than a torn file is waited for.
+  // Longer than a write settles, and than a torn file is waited for: by then each timer of before has ended. The
+  // check waits for the work that such a timer has begun.
   await pause(100);
   await watch.check();
   t.same(events, ['valid', 'torn']);

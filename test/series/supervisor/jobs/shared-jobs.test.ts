@@ -51,7 +51,11 @@ t.test(
     const [runs, decides] = onA ? [a, b] : [b, a];
     await runs.supervisor.stop();
     t.match(await decides.decide(second.id, { decision: 'allow' }), { body: { state: 'allowed' } });
-    t.match(await decides.call('GET', `/v1/jobs/${parked}?wait=2s`), { body: { state: 'queued' } });
+    // A later job shows that the other replica takes jobs, and has passed over this one.
+    const later = await decides.call('POST', '/v1/jobs', { body: { prompt: '[[say later]]' } });
+    const { body: passed } = await decides.call('GET', `/v1/jobs/${later.body.id}?wait=60s`);
+    t.match(passed, { state: 'succeeded', result: { result: 'later' } });
+    t.match(await decides.call('GET', `/v1/jobs/${parked}`), { body: { state: 'queued' } });
     const again = await startWithApprovals(t, '', {
       settings: settings(onA ? 'a' : 'b'),
       surroundings: runs.surroundings,
