@@ -13,6 +13,7 @@ import { until } from '../../support/until.ts';
 import { openScene, type Scene } from './fixture.ts';
 
 const ref = 'refs/heads/berth/fix';
+const otherRef = 'refs/heads/berth/other';
 
 /** The pack with all that `to` has and `from` has not. */
 function packOf({ path }: Repository, to: string, from?: string): Buffer {
@@ -21,8 +22,19 @@ function packOf({ path }: Repository, to: string, from?: string): Buffer {
   return execFileSync('git', args, { cwd: path, env: gitEnvironment(), input });
 }
 
-function headOf(old: string, to: string): Buffer {
-  return Buffer.concat([packet(`${old} ${to} ${ref}\0 report-status`), Buffer.from('0000')]);
+function headOf(old: string, to: string, name = ref): Buffer {
+  return Buffer.concat([packet(`${old} ${to} ${name}\0 report-status`), Buffer.from('0000')]);
+}
+
+/** The answer to a push that passes. */
+function answerOf(socket: Socket): Promise<string> {
+  const { promise, resolve } = Promise.withResolvers<string>();
+  let text = '';
+  socket.on('data', (chunk) => {
+    text += chunk;
+    if (text.includes('ok refs')) resolve(text);
+  });
+  return promise;
 }
 
 /** A push whose body stays open: each part is a chunk of its own. */
@@ -72,14 +84,27 @@ t.test('a forced push is refused, even if extra bytes follow the pack', async (t
 });
 
 t.test('a small forced push does not pass while the client keeps its request open', async (t) => {
-  const scene = await openScene(t, { environment: { BERTH_GATEWAY_TIMEOUT: '1s' } });
-  const { app } = scene;
+  const scene = await openScene(t);
+  const { app, server, registry } = scene;
   app.branch('berth/fix');
   const old = app.head('berth/fix');
   const to = app.rewrite({ 'README.md': '# forced\n' }, 'Orphan', 'orphan');
   const pack = Buffer.concat([packOf(app, to), Buffer.alloc(20, 'x')]);
   const socket = await startPush(t, scene, headOf(old, to), pack);
-  await once(socket, 'close');
+  socket.resume();
+  const pushes = () => server.requests.filter(({ path }) => path.endsWith('git-receive-pack'));
+  await until('the server has the push', () => pushes().length === 1);
+  // A later push passes meanwhile: had the pack of the first one passed, the server would have it by now.
+  const later = await startPush(t, scene, headOf(zero, old, otherRef), packOf(app, old, old));
+  later.write('0\r\n\r\n');
+  t.match(await answerOf(later), `ok ${otherRef}`);
+  t.equal(pushes().length, 2);
+  t.notOk(socket.closed || socket.readableEnded, 'the first push is still open');
+  t.equal(app.head('berth/fix'), old);
+  socket.destroy();
+  await until('the gateway has dropped it', async () =>
+    (await registry.metrics()).includes('berth_gateway_running 0'),
+  );
   t.equal(app.head('berth/fix'), old);
 });
 
@@ -96,14 +121,7 @@ t.test('a push that only adds passes, also in small chunks', async (t) => {
   for (let at = 0; at < pack.length; at += 1_000) parts.push(pack.subarray(at, at + 1_000));
   const socket = await startPush(t, scene, headOf(old, to), ...parts);
   socket.write('0\r\n\r\n');
-  const answer = await new Promise<string>((resolve) => {
-    let text = '';
-    socket.on('data', (chunk) => {
-      text += chunk;
-      if (text.includes('ok refs')) resolve(text);
-    });
-  });
-  t.match(answer, /200 OK[\s\S]*unpack ok[\s\S]*ok refs\/heads\/berth\/fix/);
+  t.match(await answerOf(socket), /200 OK[\s\S]*unpack ok[\s\S]*ok refs\/heads\/berth\/fix/);
   t.equal(app.head('berth/fix'), to);
 });
 
