@@ -73,7 +73,7 @@ async function startProxy(t: Test, backends: readonly Backend[]) {
 }
 
 /** Time enough for the proxy of a slow machine to see that an instance is not ready any more. */
-const longDelay = '2500ms';
+const longDelay = '5s';
 
 test('no prompt fails while two instances are restarted one after the other', async (t) => {
   const token = makeToken();

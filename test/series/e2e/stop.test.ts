@@ -88,7 +88,8 @@ test('a second SIGTERM ends the drain at once, and the stream with its reason', 
 });
 
 test('callers that hammer it through the stop are answered or refused, never cut off', async (t) => {
-  const { token, serve } = await prepare(t, { BERTH_DRAIN_DELAY: '100ms' });
+  // Time enough for both kinds of caller to be refused, on a slow machine too.
+  const { token, serve } = await prepare(t, { BERTH_DRAIN_DELAY: '1s' });
   const program = serve();
   const { address } = await program.logged('listening');
   const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };

@@ -46,7 +46,7 @@ t.test('the limit also applies to a worker whose end began before the stop', asy
   const { pool } = await startPool(t, {
     path: () => scripted('claude-that-is-silent'),
     prepare: async () => {},
-    sessionEnd: 30_000,
+    sessionEnd: 600_000,
     warmWorkers: 1,
   });
   await until('a worker is warm', () => pool.count('warm') === 1);
@@ -55,5 +55,5 @@ t.test('the limit also applies to a worker whose end began before the stop', asy
   const began = performance.now();
   await pool.stop();
   const seconds = (performance.now() - began) / 1_000;
-  t.ok(seconds > 7 && seconds < 20, `${seconds} s`);
+  t.ok(seconds > 7 && seconds < 60, `${seconds} s`);
 });

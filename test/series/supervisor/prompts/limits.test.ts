@@ -190,7 +190,7 @@ t.test('a prompt that waits for its session keeps no other prompt from trying', 
 
 t.test('a turn that hangs is ended long before its time is up', async (t) => {
   const { prompt, call } = await startSupervisor(t, {
-    settings: { BERTH_HANG_TIMEOUT: '3s' },
+    settings: { BERTH_HANG_TIMEOUT: '6s' },
   });
   const hung = await prompt('[[hang stream]]', { on_recycle: 'fail' });
   t.match(hung, {
