@@ -25,7 +25,7 @@ t.setTimeout(900_000);
 const zombies = async (pod: Pod) =>
   (await pod.processes()).filter(({ state }) => state.startsWith('Z'));
 
-t.test('the pod', { skip }, async (t) => {
+t.test('a pod of both images works on one volume', { skip }, async (t) => {
   const around = await Surroundings.open(t);
   const volume = join(around.directory, 'claim-berth');
   const withClaude = await imageWithClaude(t, images.runtime, '/usr/local/bin/claude');
@@ -157,20 +157,15 @@ t.test('the pod', { skip }, async (t) => {
     await until('it is gone', async () => (await sleeps()) === 0);
   });
 
-  await t.test(
-    'the supervisor is killed: the container ends, and goes on where it was',
-    async (t) => {
-      const supervisor = (await pod.processes()).find(({ command }) =>
-        /^node .*serve/.test(command),
-      );
-      process.kill(supervisor?.hostPid ?? 0, 'SIGKILL');
-      t.equal(await pod.exitCode(), 137);
-      await pod.restart();
-      const answered = await pod.prompt('still there?', { session_id: session });
-      t.match(answered, { status: 200, body: { session_id: session } });
-      await until('no zombie is left', async () => (await zombies(pod)).length === 0);
-    },
-  );
+  await t.test('a killed supervisor ends its container, and its sessions continue', async (t) => {
+    const supervisor = (await pod.processes()).find(({ command }) => /^node .*serve/.test(command));
+    process.kill(supervisor?.hostPid ?? 0, 'SIGKILL');
+    t.equal(await pod.exitCode(), 137);
+    await pod.restart();
+    const answered = await pod.prompt('still there?', { session_id: session });
+    t.match(answered, { status: 200, body: { session_id: session } });
+    await until('no zombie is left', async () => (await zombies(pod)).length === 0);
+  });
 
   await t.test('stop lets a turn finish', async (t) => {
     const before = around.model.requests.length;

@@ -40,7 +40,7 @@ function renderWriteBack(t: Test) {
 const environmentOf = ({ env = [] }: IContainer) =>
   Object.fromEntries(env.flatMap(({ name, value }) => (value ? [[name, value]] : [])));
 
-t.test('the component write-back', { skip: cannotRender() }, async (t) => {
+t.test('the component write-back adds a confined sidecar', { skip: cannotRender() }, async (t) => {
   const { find, pod, container } = renderWriteBack(t);
   const sidecar = container('write-back');
   const cluster = { KUBERNETES_SERVICE_HOST: '10.0.0.1' };

@@ -90,7 +90,7 @@ const forOlderClis = 'console.anthropic.com';
 
 const needed = hosts.filter(({ host, optional }) => !optional && host !== forOlderClis);
 for (const { host } of needed) {
-  t.test(`without ${host} something fails`, { skip }, async (t) => {
+  t.test(`without ${host} the step that needs the host fails`, { skip }, async (t) => {
     const [step, fails] = withoutIt[host] ?? [];
     if (!step || !fails) throw new Error('say here what it is for');
     t.ok(listed.includes(host), 'it is open otherwise');

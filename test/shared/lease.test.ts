@@ -17,7 +17,7 @@ function volume(t: Test) {
   return { directory, path, lines, acquire, holder: () => JSON.parse(readFileSync(path, 'utf8')) };
 }
 
-t.test('a lease is held until it is given back, which may be done twice', async (t) => {
+t.test('a lease is held until it is released, and may be released twice', async (t) => {
   const { acquire, path, holder } = volume(t);
   const lease = await acquire('init');
   t.match(holder(), { version: 1, holder: /^init on / });
@@ -72,7 +72,7 @@ t.test('an aborted request gets no lease, even if the lease is free', async (t) 
   t.notOk(existsSync(path));
 });
 
-t.test('one without heartbeats is taken over', async (t) => {
+t.test('a lease without heartbeats is taken over', async (t) => {
   const { acquire, path, holder } = volume(t);
   for (const dead of [
     '{"version":1,"owner":"x","holder":"init on gone","beat":3}',
@@ -102,7 +102,7 @@ t.test('a holder that lost the lease is notified and does not take the lease bac
   t.ok(existsSync(path), "the other's lease stays");
 });
 
-t.test('of many that want it at once, one holds it at a time', async (t) => {
+t.test('if many programs request the lease at once, one program holds it at a time', async (t) => {
   const { acquire } = volume(t);
   let holding = 0;
   let most = 0;

@@ -145,7 +145,7 @@ t.test('a symlink or directory in the place of the file is replaced, not followe
   t.strictSame(conflictsIn(join(other.directory, 'volume')), ['.credentials.json/x']);
 });
 
-t.test('a damaged memory of the source is as none, a newer one is refused', async (t) => {
+t.test('a damaged record of the source is ignored, and a newer record is refused', async (t) => {
   const place = prepareVolume(t);
   place.put('record', 'garbage');
   place.put('source', login('person', 8));

@@ -84,7 +84,7 @@ function isInstalled(t: Test, manifests: Manifest[], kept: RegExp) {
   t.match(JSON.stringify(only(manifests, 'PersistentVolumeClaim').metadata?.annotations), kept);
 }
 
-t.test('by Flux', { skip }, async (t) => {
+t.test('the example for Flux installs berth and keeps the claim', { skip }, async (t) => {
   const flux = readExample('flux/berth.yaml');
   t.same(await schemaProblems([flux]), [[]]);
   const { spec } = find(flux, 'Kustomization') as unknown as IKustomization;
@@ -105,7 +105,7 @@ t.test('by Flux', { skip }, async (t) => {
   t.match(JSON.stringify(untagged), '"image":"registry.example/you/berth-init"');
 });
 
-t.test('by Argo CD', { skip }, async (t) => {
+t.test('the example for Argo CD installs berth and keeps the claim', { skip }, async (t) => {
   const application = readExample('argocd/application.yaml');
   t.same(await schemaProblems([application]), [[]]);
   const { spec } = find(application, 'Application') as unknown as IApplication;

@@ -128,7 +128,7 @@ t.test(
   },
 );
 
-t.test("the end of init's git token is that of its last look at GitHub", async (t) => {
+t.test("the expiry of init's git token comes from its last check of GitHub", async (t) => {
   const end = '2026-02-01T00:00:00.000Z';
   const read = async (look: object) => {
     const files = { 'report.json': JSON.stringify(report), 'github.json': JSON.stringify(look) };

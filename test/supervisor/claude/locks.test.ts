@@ -90,7 +90,7 @@ t.test('work under the lock begins when no process refreshes any more', async (t
   t.notOk(existsSync(lock), 'and given back after it');
 });
 
-t.test('the lock is given back when the work fails', async (t) => {
+t.test('the lock is released when the work fails', async (t) => {
   const config = t.testdir();
   const failing = withRefreshLock(
     config,

@@ -117,7 +117,7 @@ t.test('the end of a tool is reported without the output of the tool', (t) => {
   t.end();
 });
 
-t.test("the account's limits are told with their times, wherever they stand", (t) => {
+t.test('a limit of the account is read from each message that has it, with its times', (t) => {
   const rate_limit_info = {
     status: 'rejected',
     resetsAt: 1_800_000_000,

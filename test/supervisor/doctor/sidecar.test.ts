@@ -128,7 +128,7 @@ t.test(
   },
 );
 
-t.test('a supervisor that has the name of the Secret too is none', (t) => {
+t.test('a supervisor with the name of the Secret is not taken for the sidecar', (t) => {
   const secret = { BERTH_WRITE_BACK_SECRET: 'berth-live', KUBERNETES_SERVICE_HOST: '10.0.0.1' };
   t.ok(isWriteBackContainer(secret));
   t.notOk(isWriteBackContainer({ ...secret, BERTH_API_TOKENS_FILE: '/secrets/api-tokens' }));

@@ -65,7 +65,7 @@ t.test('a session shows its usage and its working directory', async (t) => {
   t.ok(shown.body.transcript_bytes > 1_000);
 });
 
-t.test("somebody else's session is not there, whatever is asked of it", async (t) => {
+t.test('each request about the session of another token is answered with 404', async (t) => {
   const { prompt, call } = await startSupervisor(t);
   const { session_id } = (await prompt('[[say mine]]')).body;
   const path = `/v1/sessions/${session_id}`;

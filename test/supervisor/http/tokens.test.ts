@@ -92,7 +92,7 @@ for (const [what, content, message] of wrong) {
   });
 }
 
-t.test('a file that is not there is one too', async (t) => {
+t.test('a missing file is a configuration error with a remedy', async (t) => {
   await t.rejects(readTokens('/nowhere/tokens'), {
     code: 'config_invalid',
     message: /ENOENT.*; mount the Secret that BERTH_API_TOKENS_FILE names/,

@@ -47,7 +47,7 @@ t.test('the locks of the dead worker are removed, even if other CLIs run', async
   t.notOk(existsSync(`${locks[0]}.owner`));
 });
 
-t.test("another's stay, and those of nobody in particular while another lives", async (t) => {
+t.test('if another CLI runs, its locks and the locks without an owner stay', async (t) => {
   for (const owner of [77, undefined]) {
     const { config, locks, dead, proc } = layOut(t, owner);
     other(proc, config);

@@ -50,12 +50,12 @@ for (const { what, options, prompt } of cases) {
     async (t) => {
       let flags: unknown;
       let bound: unknown;
-      await t.test('a process with flags', async (t) => {
+      await t.test('a process with flags answers the prompt', async (t) => {
         flags = await observe(t, prompt, options, (process) =>
           process.control({ subtype: 'initialize' }),
         );
       });
-      await t.test('a bound spare', async (t) => {
+      await t.test('a bound spare answers the same prompt', async (t) => {
         const { fixed, late } = splitOptions(options);
         bound = await observe(t, prompt, fixed, async (process) => {
           await process.control({ subtype: 'mcp_status' });

@@ -141,10 +141,10 @@ for (const one of cases) {
   t.test(`the scripted CLI behaves like the real CLI: ${one.what}`, async (t) => {
     let real: Record<string, unknown> = {};
     let scripted: Record<string, unknown> = {};
-    await t.test('the real one', async (t) => {
+    await t.test('the real CLI runs the case', async (t) => {
       real = await observe(t, one, realClaude);
     });
-    await t.test('the scripted one', async (t) => {
+    await t.test('the scripted CLI runs the case', async (t) => {
       scripted = await observe(t, one, scriptedClaude);
     });
     for (const what of Object.keys(real)) t.strictSame(scripted[what], real[what], what);

@@ -88,7 +88,7 @@ t.test('a CLI that does not report the cost of a turn is refused', async (t) => 
 });
 
 t.test(
-  'one whose prompts do not get the instructions, the skills or the login is refused',
+  'a CLI whose prompts lack the instructions, the skills or the login is refused',
   async (t) => {
     const { options, surroundings } = await prepare(t, realClaude);
     const without = (before: string): string => `${before}; exec '${scriptedClaude}' "$@"`;

@@ -30,7 +30,7 @@ async function start(
   return { ...running, server, path, source };
 }
 
-t.test('with one running process', async (t) => {
+t.test('one process works on after a refresh of its login and after a torn file', async (t) => {
   const { prompt, log, metricsUrl, call, server, path } = await start(t, {
     lifetime: minute,
     refreshed: 8 * 60 * minute,

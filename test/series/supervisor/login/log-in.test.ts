@@ -60,7 +60,7 @@ async function codeFor(terminal: ReturnType<Prepared['start']>, { server }: Prep
   return server.agree(url);
 }
 
-t.test('one `berth login` on a volume that had much to say against it', async (t) => {
+t.test('`berth login` succeeds despite a changed source and an override', async (t) => {
   const prepared = await prepare(t, {
     BERTH_CLAUDE_PATH: '',
     PATH: [dirname(process.execPath), '/usr/bin', '/bin'].join(':'),
@@ -100,7 +100,7 @@ t.test('one `berth login` on a volume that had much to say against it', async (t
   });
 });
 
-t.test('a login of its own, while the supervisor runs: no restart, and no refresh', async (t) => {
+t.test('a login while the supervisor runs needs no restart and causes no refresh', async (t) => {
   const prepared = await prepare(t);
   const { surroundings, server, environment, path } = prepared;
   const { log, prompt, metricsUrl, call } = await startWithRealCli(t, {

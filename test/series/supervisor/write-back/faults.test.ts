@@ -150,7 +150,7 @@ for (const [name, fault] of Object.entries(faults)) {
   );
 }
 
-t.test('nothing at that address', async (t) => {
+t.test('an unreachable API is logged as a warning', async (t) => {
   const shore = await openShore(t);
   shore.write(login('one'));
   await shore.api.close();
@@ -274,7 +274,7 @@ for (const [name, plant] of Object.entries(hostile)) {
   });
 }
 
-t.test('state that is planted: a symlink, rubbish, a newer format', async (t) => {
+t.test('rubbish in the state is ignored; a newer format or a symlink is not', async (t) => {
   const shore = await openShore(t);
   const state = join(shore.config, '.berth');
   shore.write(login('one'));

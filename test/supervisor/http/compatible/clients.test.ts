@@ -11,8 +11,8 @@ const { url, surroundings, log } = await startSupervisor(t, {
 });
 const target = { url, token, api: surroundings.api, turns: 3 };
 
-await t.test('Anthropic', (t) => anthropicSuite(t, target));
-await t.test('OpenAI', (t) => openaiSuite(t, target));
-await t.test('LangChain', (t) => langchainSuite(t, target));
+await t.test('the library of Anthropic works unmodified', (t) => anthropicSuite(t, target));
+await t.test('the library of OpenAI works unmodified', (t) => openaiSuite(t, target));
+await t.test('the library of LangChain works unmodified', (t) => langchainSuite(t, target));
 t.notMatch(log.text, token, 'no log line has the token');
 t.notMatch(log.text, 'somebody-private', 'no log line has the user of metadata');

@@ -28,7 +28,7 @@ async function open(t: Test, { name = randomUUID() as string, most = 1_000, repl
 const file = (data: string) =>
   attachmentOf({ name: 'a', mediaType: 'text/plain', data: Buffer.from(data) }, '');
 
-t.test('attachments on Redis', { skip }, async (t) => {
+t.test('the store of attachments on Redis keeps the contract', { skip }, async (t) => {
   testAttachmentStore(t, async (t) => {
     const { files, keys } = await open(t);
     return {

@@ -9,7 +9,7 @@ import { testJobStore } from '../store-contract.ts';
 const most = 104;
 const lostAfter = 30_000;
 
-t.test('a store on Redis', { skip: cannotRunRedis() }, async (t) => {
+t.test('the job store on Redis keeps the contract', { skip: cannotRunRedis() }, async (t) => {
   const server = await redisServer(t);
   testJobStore(
     t,
