@@ -398,6 +398,7 @@ export const eventsOfSupervisor = {
     'Redis refuses the subscription to changes: what other replicas do is found later',
     'reason',
   ),
+  job_store_subscribed: event('info', 'Redis accepts the subscription again'),
   cli_tested: event(
     'info warn',
     "the result of the CLI's self-test, or why it did not run; with `retry_ms`, why it is retried",

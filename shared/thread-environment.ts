@@ -1,6 +1,6 @@
 /**
  * Builds the environment of worker threads.
- * Invariant: a thread gets no variable of the process, so no secret, except the directory of compiled code.
+ * Invariant: a thread gets the directory of compiled code and no other variable of the process, so no secret.
  */
 import { getCompileCacheDir } from 'node:module';
 import { dirname } from 'node:path';

@@ -1,7 +1,7 @@
 /**
  * Lists the error codes of the HTTP API, by route.
- * Invariant: a code that is in the error table and in no list below counts as a possible result of
- * a prompt, so the OpenAPI document is always complete.
+ * Invariant: a code of the error table that is not in `ofPrograms`, `ofOtherRoutes`, `ofJobs` or `ofApprovals` counts as a
+ * possible result of a prompt, so the OpenAPI document is always complete.
  */
 import { type ErrorCode, errorTable } from '../../shared/errors.ts';
 

@@ -1,4 +1,4 @@
-/** Builds the prompt of a job. */
+/** Builds the request of the prompt that a job runs. */
 import type { PromptRequest } from '../prompts/prompt.ts';
 import type { Job } from './job.ts';
 

@@ -127,7 +127,7 @@ export class JobRun {
       const continued = await this.#resolve();
       if ('answer' in continued) {
         const end = published(continued.answer);
-        // Its commits are published by the next run.
+        // After a stop the next run publishes its commits.
         if ('error' in end) this.#ending.signal.throwIfAborted();
         return end;
       }

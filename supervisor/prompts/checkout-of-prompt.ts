@@ -117,14 +117,17 @@ export interface EarlierOptions extends CheckoutOptions {
   pool: Pick<Pool, 'hold'>;
 }
 
-/** What follows a turn that an earlier process of berth has run. No prompt works in its session meanwhile. */
+/**
+ * What follows a turn that an earlier process of berth has run. No prompt works in its session meanwhile.
+ * @param ending ends the publishing, if there is one
+ */
 export async function finishEarlier(
   options: EarlierOptions,
   record: SessionRecord,
   profile: Profile | undefined,
   publish: PublishRequest | undefined,
   answer: Answer,
-  signal: AbortSignal,
+  ending: AbortSignal,
 ): Promise<Answer> {
   const { workspace: state } = record;
   const directory = options.workspaces.pathOf(record.working_directory);
@@ -132,6 +135,8 @@ export async function finishEarlier(
   const refusal = publish && refusalOf(options, record, profile, publish);
   const letGo = publish && !refusal ? options.pool.hold(record.id) : undefined;
   try {
+    // What is not published is only measured.
+    const signal = publish ? ending : new AbortController().signal;
     const turn = { state, directory, remade: false, publish, refusal, profile, answer, signal };
     return withOutcome(answer, await endOf(options, turn), []);
   } finally {

@@ -91,6 +91,7 @@ export class TurnEnds {
     let diff: DiffStat = { files: 0, insertions: 0, deletions: 0 };
     const signal = AbortSignal.any([turn.signal, AbortSignal.timeout(publishTimeout)]);
     let problem: BerthError | undefined;
+    let isPublished = false;
     try {
       await SessionCommits.with(
         { git, staging, directory, path: state.path, signal },
@@ -99,14 +100,16 @@ export class TurnEnds {
             state = { ...state, commit: commits.head };
             if (publish && refusal) throw refusal;
             if (publish) state = await this.#publish(turn, commits, (now) => (state = now));
+            isPublished = publish !== undefined;
           } finally {
             diff = await commits.diffStat(state.start, publish ? 'head' : 'files');
           }
         },
       );
     } catch (error) {
-      problem = signal.aborted ? cutShort() : asPublishError(error);
-      if (publish) this.#unpublished(problem, turn);
+      // After the publishing only the sizes of the changes can be missing.
+      if (!isPublished) problem = signal.aborted ? cutShort() : asPublishError(error);
+      if (publish && problem) this.#unpublished(problem, turn);
     }
     const { repo, commit, branch, pull_request_url } = state;
     const reported = problem && publish ? { problem: problemOf(problem) } : {};
@@ -174,6 +177,6 @@ function asPublishError(error: unknown): BerthError {
 function cutShort(): BerthError {
   return new BerthError(
     'publish_failed',
-    'cannot publish the commits: the time of the prompt is over, or berth stops; the commits are kept in the checkout',
+    'cannot publish the commits: the time of the prompt is over, its job was ended, or berth stops; the commits are kept in the checkout',
   );
 }

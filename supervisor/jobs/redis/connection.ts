@@ -58,7 +58,7 @@ export class RedisConnection {
   #scarcity: string | null = null;
   /** Whether this connection of the subscriber hears the channel. */
   #isSubscribed = false;
-  /** Why the server refused the subscription, as it was logged last. */
+  /** Why the server refuses the subscription; undefined if it does not. */
   #refusedSubscription: string | undefined;
   /** The problems that were logged last. */
   #warned = '';
@@ -189,12 +189,18 @@ export class RedisConnection {
     this.#isSubscribed = refused === undefined;
     if (this.#isSubscribed) onMessage(undefined);
     // The failure of a connection that closed meanwhile is reported by the client.
-    const isRefusal = refused !== undefined && this.#subscriber.status === 'ready';
-    if (isRefusal && refused !== this.#refusedSubscription) {
-      const text = `Redis refuses the subscription to ${channel}: changes by other replicas are found later; allow the user of BERTH_REDIS_URL that channel and SUBSCRIBE`;
-      log.warn('job_store_unsubscribed', text, { reason: refused });
-    }
+    const isClosed = refused !== undefined && this.#subscriber.status !== 'ready';
+    if (isClosed || refused === this.#refusedSubscription) return;
     this.#refusedSubscription = refused;
+    if (refused === undefined) {
+      log.info('job_store_subscribed', 'Redis accepts the subscription again');
+      return;
+    }
+    const remedy = refused.startsWith('NOPERM')
+      ? `allow the user of BERTH_REDIS_URL the command SUBSCRIBE and the channel ${channel}`
+      : 'berth tries again';
+    const text = `Redis refuses the subscription, so changes by other replicas are found later; ${remedy}`;
+    log.warn('job_store_unsubscribed', text, { reason: refused });
   }
 
   async #check(): Promise<void> {

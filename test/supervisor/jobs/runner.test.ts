@@ -370,6 +370,25 @@ t.test('a drain queues the job again with its session and without an attempt', a
   t.strictSame(queued.attempts, []);
 });
 
+t.test('a stop ends the publishing of an earlier turn, and its job is queued again', async (t) => {
+  const { store, runner, state, has } = await startRunner(t);
+  const { job } = await store.add(runningJob({ ...sent, owner: 'the process before' }));
+  const publishing = Promise.withResolvers<void>();
+  const problem = { code: 'publish_failed', detail: 'cannot publish: it was cut short' };
+  state.continued = async (signal) => {
+    publishing.resolve();
+    await aborted(signal);
+    return { answer: { ...answer('ended'), workspace: { problem } } as never };
+  };
+  runner.start();
+  await publishing.promise;
+  await runner.stop();
+  const queued = await has(job.id, 'queued');
+  // The open attempt is that of the process before, whose turn the next run finds in the transcript.
+  t.match(queued, { ...sent, attempts: [{ endedAt: null }] });
+  t.equal(queued.attempts.length, 1);
+});
+
 t.test('a cancel ends the publishing of an earlier turn', async (t) => {
   const { store, runner, jobs, state, has } = await startRunner(t);
   const { job } = await store.add(runningJob({ ...sent, owner: 'the process before' }));

@@ -1,6 +1,7 @@
 import { appendFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { pause } from '../../../shared/waiting.ts';
 import { isKept } from '../../../supervisor/prompts/kept-turn.ts';
 import { testDirectory } from '../../support/directory.ts';
 
@@ -31,10 +32,10 @@ t.test('a turn without its prompt, or without the end of its answer, is not kept
 t.test('an answer that is written a moment later is awaited', async (t) => {
   const path = transcript(t, prompt);
   const kept = isKept(path, 'prompt-1');
-  await new Promise(setImmediate);
   // Half a line first: the CLI may be writing.
   appendFileSync(path, JSON.stringify(text).slice(0, 20));
-  await new Promise(setImmediate);
+  // At least one look finds no answer; the looks continue for a second.
+  await pause(150);
   appendFileSync(path, `${JSON.stringify(text).slice(20)}\n`);
   t.ok(await kept);
 });

@@ -63,6 +63,7 @@ t.test('an earlier turn is published only by the rules, and while no prompt work
   const live = new LivePrompts();
   const record = { id: 's', profile: 'p', workspace: { repo: 'me/app' } } as SessionRecord;
   const steps: string[] = [];
+  const { signal } = new AbortController();
   const options = {
     live,
     pool: {
@@ -72,7 +73,8 @@ t.test('an earlier turn is published only by the rules, and while no prompt work
       },
     },
     checkouts: {
-      end: async ({ refusal }: { refusal?: BerthError }) => {
+      end: async ({ refusal, ...turn }: { refusal?: BerthError; signal: AbortSignal }) => {
+        t.equal(turn.signal, signal);
         steps.push(refusal?.code ?? 'published');
         return { state: record.workspace, outcome: {} };
       },
@@ -81,7 +83,6 @@ t.test('an earlier turn is published only by the rules, and while no prompt work
     store: { peek: () => undefined },
   } as unknown as EarlierOptions;
   const answer = { session_id: 's', result: '', warnings: [] as string[] } as Answer;
-  const { signal } = new AbortController();
   const finish = async (repo: string) => {
     const rules = { publish: true, instructions: false, default: undefined, author: undefined };
     const workspaces = { ...rules, repos: [repo] };

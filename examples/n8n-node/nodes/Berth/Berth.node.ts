@@ -95,7 +95,8 @@ export class Berth implements INodeType {
             name: 'Start',
             value: 'start',
             action: 'Start a job',
-            description: 'Start a prompt that survives restarts and limits, and continue at once',
+            description:
+              'Start a prompt that survives restarts and limits; the workflow continues at once',
           },
           {
             name: 'Start and Wait',

@@ -67,6 +67,7 @@ t.test('a subscription that the server has refused is tried again', { skip }, as
     await store.update(job.id, (found) => ({ ...found, notes: ['changed'] }));
     return heard.has(job.id);
   });
+  await captured.logged('job_store_subscribed');
   t.equal(captured.count('job_store_unsubscribed'), 1);
 });
 

@@ -462,7 +462,7 @@ t.test(
     const a = await openStore(t, common);
     // Its commands must fail while the server hangs.
     const b = await openStore(t, {
-      ...{ ...common, replica: 'b', deadline: 1_000 },
+      ...{ ...common, replica: 'b', deadline: 5_000 },
       ...{ ownerLost: 700, replicaLost: 700, elapsed: () => elapsed },
     });
     const jobs = [newJob(), newJob()] as [Job, Job];
