@@ -2,7 +2,7 @@
  * Makes daily budgets, the pause and the limits of the account count over all replicas that share a Redis.
  * Invariants: without Redis each replica continues with its own knowledge, and publishes it when Redis is back. The
  * pause or resume that was decided last wins: its time is later than that of each decision its replica knows, so the
- * difference of two clocks does not matter. Spending is the sum over all replicas, at most a few seconds old.
+ * difference of two clocks does not matter. Of a pause and a resume of the same moment the pause wins. Spending is the sum over all replicas, at most a few seconds old.
  * A limit counts on the replicas with the same account (`shared-limits.ts`).
  */
 import type { UsageLimit } from '../claude/usage-limit.ts';
@@ -104,7 +104,7 @@ export class SharedState {
     // A caller may have decided meanwhile.
     const own = this.#pause ?? pause;
     const newest = others.reduce(
-      (best, each) => (each.pause.at > best.at ? each.pause : best),
+      (best, each) => (isLater(each.pause, best) ? each.pause : best),
       own,
     );
     if (newest === own) {
@@ -156,4 +156,8 @@ export class SharedState {
       await own.adopt(undefined);
     }
   }
+}
+
+function isLater(one: ReplicaState['pause'], other: ReplicaState['pause']): boolean {
+  return one.at === other.at ? one.paused && !other.paused : one.at > other.at;
 }

@@ -127,15 +127,32 @@ t.test('again: a decision counts also where it changes nothing', { skip }, async
   await a.pause.pause('ops', null);
   await exchange();
   await a.pause.resume();
+  // Decisions that no other replica has read yet are concurrent, and any of them may win.
+  await a.shared.exchange();
   await b.pause.pause('ops', 'although b is still paused');
   await exchange();
   t.ok(a.pause.state && b.pause.state);
   await a.pause.resume();
   await exchange();
   await a.pause.pause('ops', null);
+  await a.shared.exchange();
   await b.pause.resume();
   await exchange();
   t.notOk(a.pause.state || b.pause.state);
+});
+
+t.test('moment: of a pause and a resume of the same moment one wins', { skip }, async (t) => {
+  const [a, b] = [await startReplica(t, 'a', () => 1_000), await startReplica(t, 'b', () => 1_000)];
+  const exchange = async () => {
+    for (const { shared } of [a, b, a, b]) await shared.exchange();
+  };
+  await a.pause.pause('ops', null);
+  await exchange();
+  await a.pause.resume();
+  await a.shared.exchange();
+  await b.pause.pause('ops', 'at the same moment');
+  await exchange();
+  t.ok(a.pause.state && b.pause.state);
 });
 
 t.test(
