@@ -2,7 +2,8 @@
  * Makes daily budgets, the pause and the limits of the account count over all replicas that share a Redis.
  * Invariants: without Redis each replica continues with its own knowledge, and publishes it when Redis is back. The
  * pause or resume that was decided last wins: its time is later than that of each decision its replica knows, so the
- * difference of two clocks does not matter. Of a pause and a resume of the same moment the pause wins. Spending is the sum over all replicas, at most a few seconds old.
+ * difference of two clocks does not matter. Of a pause and a resume of the same moment the pause wins. Spending is the
+ * sum over all replicas, at most a few seconds old.
  * A limit counts on the replicas with the same account (`shared-limits.ts`).
  */
 import type { UsageLimit } from '../claude/usage-limit.ts';

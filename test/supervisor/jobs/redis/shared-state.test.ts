@@ -52,6 +52,11 @@ async function startReplica(
   return { store, pause, ledger, heard, interrupted, shared, rate, clock, log: captured };
 }
 
+/** Each replica in turn publishes its state, and reads that of the others. */
+async function exchangeIn(...replicas: Awaited<ReturnType<typeof startReplica>>[]): Promise<void> {
+  for (const { shared } of replicas) await shared.exchange();
+}
+
 t.test(
   'budget: the total spending of all replicas counts once on each replica',
   { skip },
@@ -102,28 +107,23 @@ t.test(
   async (t) => {
     const a = await startReplica(t, 'a');
     const b = await startReplica(t, 'b', () => Date.now() + 30_000);
-    const exchange = async (...replicas: (typeof a)[]) => {
-      for (const { shared } of replicas) await shared.exchange();
-    };
-    await exchange(a, b);
+    await exchangeIn(a, b);
     await b.pause.pause('ops', null);
-    await exchange(b, a, b);
+    await exchangeIn(b, a, b);
     await b.pause.resume();
-    await exchange(b);
+    await exchangeIn(b);
     await a.pause.pause('ops', 'not heard yet');
-    await exchange(a, b, a);
+    await exchangeIn(a, b, a);
     t.ok(a.pause.state && b.pause.state);
     await a.pause.resume();
-    await exchange(a, b, a);
+    await exchangeIn(a, b, a);
     t.notOk(a.pause.state || b.pause.state);
   },
 );
 
 t.test('again: a decision counts also where it changes nothing', { skip }, async (t) => {
   const [a, b] = [await startReplica(t, 'a'), await startReplica(t, 'b')];
-  const exchange = async () => {
-    for (const { shared } of [a, b, a, b]) await shared.exchange();
-  };
+  const exchange = () => exchangeIn(a, b, a, b);
   await a.pause.pause('ops', null);
   await exchange();
   await a.pause.resume();
@@ -143,9 +143,7 @@ t.test('again: a decision counts also where it changes nothing', { skip }, async
 
 t.test('moment: of a pause and a resume of the same moment one wins', { skip }, async (t) => {
   const [a, b] = [await startReplica(t, 'a', () => 1_000), await startReplica(t, 'b', () => 1_000)];
-  const exchange = async () => {
-    for (const { shared } of [a, b, a, b]) await shared.exchange();
-  };
+  const exchange = () => exchangeIn(a, b, a, b);
   await a.pause.pause('ops', null);
   await exchange();
   await a.pause.resume();
